@@ -1,8 +1,8 @@
 """A codec of recorded and synthetic sound: 16 kHz stereo to 128 channels at 25 Hz.
 
-python -m data_pipelines.recordings --output data/recordings
-python -m data_pipelines.mixtures --recordings data/recordings --num-clips 1500 --output data/mixtures
-v2a data build --source audio_only:data/mixtures/manifest.jsonl --cut whole --output data/mixture_records
+v2a data recordings --output recordings
+v2a data mixtures --recordings recordings --num-clips 1500 --output mixtures
+v2a data build --source audio_only:mixtures/manifest.jsonl --cut whole --output data/mixtures
 python -m data_pipelines.synthetic --num-clips 3000 --seed 0 --records --output data/synthetic
 v2a train --config codec_16k --workdir runs/codec_16k
 """
@@ -15,7 +15,7 @@ def get_config():
   c = schema.base()
   c.name = 'codec_16k'
   c.task = 'codec'
-  c.data.train = ('data/mixture_records/train', 'data/synthetic')
+  c.data.train = ('data/mixtures/train', 'data/synthetic')
   c.data.augment_sound = True
   c.codec.update(architecture='stereo_magnitude', n_fft=640, num_latent_channels=128, width=256)
   c.codec.kl_weight = 3e-2

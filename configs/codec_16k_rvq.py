@@ -13,7 +13,7 @@ def get_config():
   c = schema.base()
   c.name = 'codec_16k_rvq'
   c.task = 'codec'
-  c.data.train = ('data/mixture_records/train', 'data/synthetic')
+  c.data.train = ('data/mixtures/train', 'data/synthetic')
   c.data.augment_sound = True
   c.init_from.codec = 'runs/codec_16k'
   c.codec.update(architecture='stereo_magnitude', n_fft=640, num_latent_channels=128, width=256)

@@ -3,7 +3,8 @@
 waveform -> `trunk` -> bottleneck -> `synthesize` -> waveform
 
 Subclasses define the two networks: `magnitude.MagnitudeAutoencoder` (STFT magnitudes, reconstructed phases),
-`phase.PhaseAutoencoder` (STFT with a phase head) and `waveform.WaveformAutoencoder` (convolutions).
+`stereo_magnitude.StereoMagnitudeAutoencoder` (those of both channels, mid and side), `phase.PhaseAutoencoder`
+(STFT with a phase head) and `waveform.WaveformAutoencoder` (convolutions).
 """
 
 import abc

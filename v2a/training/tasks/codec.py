@@ -1,13 +1,16 @@
 """Codec training: reconstruction of random crops of waveforms.
 
-  L = w_log_magnitude L_log_magnitude + w_channel_level L_channel_level + w_stft L_stft + w_mel L_mel
-    + (w_kl L_kl | w_q L_q)  (+ w_adv L_G + w_fm L_fm + L_D, where training is adversarial)
+  L = w_log_magnitude (L_log_magnitude | L_levels) + w_channel_level L_channel_level
+    + w_stft L_stft + w_mel L_mel + (w_kl L_kl | w_q L_q)
+    (+ w_adv L_G + w_fm L_fm + L_D, where training is adversarial)
 
-Terms: `codecs.loss` eq. 0-4, the commitment loss L_q (`codecs.quantizer` eq. 2), the adversarial and feature
+Terms: `codecs.loss` eq. 0-5, the commitment loss L_q (`codecs.quantizer` eq. 2), the adversarial and feature
 matching losses L_G, L_D, L_fm (`codecs.discriminators`). The waveform losses (stft, mel, adversarial) use the
 phases of the target; if their weights are 0, no waveform is synthesized. Discriminators are trained in the
 same step, with their own optimizer and clip norm; stop-gradients separate the two sides.
 
+Principal components of a stereo magnitude codec are measured on up to 512 crops, of records spread over the
+whole set, before the first step.
 Codebooks (rvq) are initialised by k-means on the latents of up to 512 crops, of records spread over the whole
 set, and then updated as moving averages (`codecs.quantizer` eq. 3). They follow the raw parameters, not their
 EMA, so the raw parameters are exported with them. With config.init_from.codec everything else is initialised

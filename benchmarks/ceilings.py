@@ -1,13 +1,16 @@
 """Analysis of values above their ceiling: effects of the codec and of off-screen sounds on metrics.
 
   python benchmarks/ceilings.py [--model default] [--num-clips 256] [--seed 31337]
+  python benchmarks/ceilings.py --codec runs/codec_16k [--codec DIR ...]
 
 The ceiling of `v2a evaluate` is the true audio after a round trip through the codec. This prints metrics of
 five kinds of audio for each clip of the synthetic set: the true audio ("truth"), the ceiling, the on-screen
 sound alone (without off-screen music and wind, "alone") without and with the round trip, and the generated
 audio. Rows are all clips to which the metric applies, those with off-screen music or wind in the true audio,
-and the others. Onsets by spectral flux are compared with those of the true audio, including music and
-wind.
+and the others. Onsets by spectral flux are compared with those of the true audio, including music and wind.
+
+With --codec, the columns are the true audio, and its round trip through each codec of a training folder or an
+exported model; nothing is generated.
 """
 
 from collections.abc import Mapping
@@ -22,6 +25,7 @@ from v2a import flags
 from v2a.cli import compilation_cache
 from v2a.data import synthetic_examples
 from v2a.evaluation import evaluator
+from v2a.evaluation import round_trip
 from v2a.evaluation import scoring
 from v2a.evaluation import systems
 from v2a.metrics import metric as metric_lib
@@ -99,12 +103,17 @@ def rows(
   return found
 
 
-def table(found: Mapping[str, dict[str, dict]]) -> str:
-  """Returns the Markdown table of several metrics, see `rows`."""
-  lines = [f'| metric | clips | n | {" | ".join(SOUNDS)} |', '|---|---|---|' + '---|' * len(SOUNDS)]
+def table(found: Mapping[str, dict[str, dict]], sounds: Sequence[str] = SOUNDS) -> str:
+  """Returns the Markdown table of several metrics, see `rows`.
+
+  Args:
+    found: rows by the name of their metric.
+    sounds: names of the columns.
+  """
+  lines = [f'| metric | clips | n | {" | ".join(sounds)} |', '|---|---|---|' + '---|' * len(sounds)]
   cell = lambda value: '-' if value is None else f'{value:.2f}'
   lines += [
-    f'| `{name}` | {subset} | {row["num_clips"]} | {" | ".join(cell(row[each]) for each in SOUNDS)} |'
+    f'| `{name}` | {subset} | {row["num_clips"]} | {" | ".join(cell(row[each]) for each in sounds)} |'
     for name, subsets in found.items()
     for subset, row in subsets.items()
   ]
@@ -145,6 +154,28 @@ def measured(model: bundle.Bundle, seed: int, num_clips: int) -> dict[str, dict[
   return {metric.name: rows(metric, found.references, samples) for metric in make_metrics()}
 
 
+def of_codecs(codecs: Sequence[round_trip.Codec], seed: int, num_clips: int) -> dict[str, dict[str, dict]]:
+  """Returns the rows of every metric, by its name, of the true sounds and their round trips.
+
+  Args:
+    codecs: of one rate; their names are those of the columns.
+    seed, num_clips: of the synthetic set.
+  """
+  spec = codecs[0].clip_spec
+  references = evaluator.make_references(
+    list(synthetic_examples.render(seed, num_clips, spec)), spec.sample_rate_hz
+  )
+  true_sounds = {index: reference.true_sound for index, reference in enumerate(references)}
+  samples = {'truth': scoring.Samples(true_sounds, references)}
+  for codec in codecs:
+    coded = {
+      index: metric_lib.Sound(codec.reconstruct(np.asarray(sound.wave_NA, np.float32)), sound.sample_rate_hz)
+      for index, sound in true_sounds.items()
+    }
+    samples[codec.name] = scoring.Samples(coded, references)
+  return {metric.name: rows(metric, references, samples) for metric in make_metrics()}
+
+
 def _run(argv: list[str] | None) -> int:
   parser = flags.Parser(prog='ceilings.py', description=__doc__.splitlines()[0])
   flags.add_model(parser)
@@ -156,8 +187,16 @@ def _run(argv: list[str] | None) -> int:
     help='number of clips of the synthetic set (%(default)s)',
   )
   parser.add_argument('--seed', type=flags.seed, default=31337, help='seed of the clips (%(default)s)')
+  parser.add_argument(
+    '--codec', action='append', type=flags.path, default=[], metavar='DIR', help='nothing is generated'
+  )
   args = parser.parse_args(argv)
   compilation_cache.enable()
+  if args.codec:
+    codecs = [round_trip.of_run(path) for path in args.codec]
+    print(f'{args.num_clips} clips of seed {args.seed}\n')
+    print(table(of_codecs(codecs, args.seed, args.num_clips), ['truth', *(codec.name for codec in codecs)]))
+    return 0
   model = bundle.load(args.model)
   print(f'model {model.name}, {args.num_clips} clips of seed {args.seed}\n')
   print(table(measured(model, args.seed, args.num_clips)))

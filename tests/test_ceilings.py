@@ -84,3 +84,22 @@ def test_bit_rates_by_hand():
   # A normal posterior of deviation 1 / 2 around 0: ln 2 + 1 / 8 - 1 / 2 nats.
   nats = np.log(2) - 3 / 8
   assert codecs.latent_bits_per_s(spec, 32, nats) == pytest.approx(25 * 32 * (1 - 3 / 8 / np.log(2)))
+
+
+class Identity:
+  """A codec that loses nothing, or the left channel."""
+
+  clip_spec = clip.ClipSpec(frame_size=16)
+
+  def __init__(self, name, gains):
+    self.name, self.gains = name, gains
+
+  def reconstruct(self, wave_NA):
+    return wave_NA * np.array(self.gains, np.float32)
+
+
+def test_columns_of_codecs_are_round_trips_of_the_truth():
+  found = ceilings.of_codecs([Identity('all', (1, 1)), Identity('right', (0, 1))], 1, 6)
+  panning = found['panning_correlation']['all']
+  assert panning['all'] == panning['truth'] > panning['right']
+  assert found['onset_f1']['all']['all'] == found['onset_f1']['all']['truth']

@@ -19,6 +19,7 @@ from that codec, with a kl or an rvq bottleneck.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import dataclasses
 
 from flax import nnx
 import jax
@@ -44,6 +45,23 @@ from v2a.training.tasks import audio_masks
 
 NUM_STATISTIC_RECORDS = 512
 NUM_PATCHES_PER_RECORD = 8  # of which principal components are computed
+
+
+@dataclasses.dataclass(frozen=True)
+class _Coded:
+  """The round trip of a batch.
+
+  Attributes:
+    loss: of the bottleneck and of the codec's own features, weighted.
+    parts: of it, by name.
+    stats: of the codebooks, or None.
+    synthesize: returns the waveform, which only some losses need.
+  """
+
+  loss: jax.Array
+  parts: dict[str, jax.Array]
+  stats: quantizer.CodebookStatistics | None
+  synthesize: Callable[[], jax.Array]
 
 
 class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
@@ -182,41 +200,51 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     """Returns the loss of the module and its parts."""
     c, wave_BNA, is_valid_BT = self.c.codec, batch['wave_BNA'], batch['is_valid_BT']
     mean = lambda value_B: masks.batch_mean(value_B, batch['weight_B'])
-    has_waveform_loss = bool(c.stft_weight or c.mel_weight or c.adversarial_weight)
-    if isinstance(model, magnitude.MagnitudeAutoencoder):
-      # Once: with context parallelism every device computes the whole spectrogram.
-      spec_BAJF = model.spectrogram(wave_BNA)
-      levels = model.spectral_features(spec_BAJF)
-      latent_BTC, total, parts, stats = self._bottleneck(model, model.trunk_of_features(levels), batch, mean)
-      output = model.decode_features(latent_BTC)
-      extra, more = self._magnitude_losses(model, levels, output, is_valid_BT, mean)
-      total, parts = total + extra, parts | more
-      synthesize = lambda: model.to_waveform_with_phases(output, spec_BAJF)
-    elif isinstance(model, stereo_magnitude.StereoMagnitudeAutoencoder):
-      level_BAJF = model.levels(wave_BNA)
-      latent_BTC, total, parts, stats = self._bottleneck(
-        model, model.trunk_of_levels(level_BAJF), batch, mean
-      )
-      is_valid_BJ = jnp.repeat(is_valid_BT, self.spec.patch_frames, axis=1)
-      decoded_BAJF = model.decode_levels(latent_BTC)
-      parts |= {'levels': mean(loss.levels(level_BAJF, decoded_BAJF, is_valid_BJ))}
-      total += c.log_magnitude_weight * parts['levels']
-      synthesize = lambda: model.to_waveform(decoded_BAJF)
-    else:
-      latent_BTC, total, parts, stats = self._bottleneck(model, model.trunk(wave_BNA), batch, mean)
-      synthesize = lambda: model.synthesize(latent_BTC)
-    if has_waveform_loss:
+    coded = self._code(model, batch, mean)
+    total, parts = coded.loss, coded.parts
+    if c.stft_weight or c.mel_weight or c.adversarial_weight:
       hop = self.spec.latent_hop_samples
       num_valid_B = hop * jnp.sum(is_valid_BT, axis=1)
       # Output from padding is silenced, as the target's is.
-      output_BNA = jnp.where(jnp.repeat(is_valid_BT, hop, axis=1)[..., None], synthesize(), 0.0)
+      output_BNA = jnp.where(jnp.repeat(is_valid_BT, hop, axis=1)[..., None], coded.synthesize(), 0.0)
       spectral = loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz, num_valid_B, c.magnitude_floor)
       parts |= {name: mean(value_B) for name, value_B in spectral.items()}
       total += c.stft_weight * parts['stft'] + c.mel_weight * parts['mel']
       if c.adversarial_weight:
         extra, more = self._adversarial(model, wave_BNA, output_BNA, num_valid_B, mean, step)
         total, parts = total + extra, parts | more
-    return task_lib.LossOutput(total, parts | audio_masks.metrics(batch), stats)
+    return task_lib.LossOutput(total, parts | audio_masks.metrics(batch), coded.stats)
+
+  def _code(self, model: autoencoder.Autoencoder, batch: dict, mean: Callable) -> _Coded:
+    """Returns the round trip of a batch, with the losses of the bottleneck and of the codec's own features.
+
+    Args:
+      model: the codec.
+      batch: see `collate`.
+      mean: over clips.
+    """
+    wave_BNA = batch['wave_BNA']
+    if isinstance(model, magnitude.MagnitudeAutoencoder):
+      # Once: with context parallelism every device computes the whole spectrogram.
+      spec_BAJF = model.spectrogram(wave_BNA)
+      levels = model.spectral_features(spec_BAJF)
+      latent_BTC, total, parts, stats = self._bottleneck(model, model.trunk_of_features(levels), batch, mean)
+      output = model.decode_features(latent_BTC)
+      extra, more = self._magnitude_losses(model, levels, output, batch['is_valid_BT'], mean)
+      return _Coded(
+        total + extra, parts | more, stats, lambda: model.to_waveform_with_phases(output, spec_BAJF)
+      )
+    if isinstance(model, stereo_magnitude.StereoMagnitudeAutoencoder):
+      level_BAJF = model.levels(wave_BNA)
+      x_BTF = model.trunk_of_levels(level_BAJF)
+      latent_BTC, total, parts, stats = self._bottleneck(model, x_BTF, batch, mean)
+      is_valid_BJ = jnp.repeat(batch['is_valid_BT'], self.spec.patch_frames, axis=1)
+      decoded_BAJF = model.decode_levels(latent_BTC)
+      parts |= {'levels': mean(loss.levels(level_BAJF, decoded_BAJF, is_valid_BJ))}
+      total += self.c.codec.log_magnitude_weight * parts['levels']
+      return _Coded(total, parts, stats, lambda: model.to_waveform(decoded_BAJF))
+    latent_BTC, total, parts, stats = self._bottleneck(model, model.trunk(wave_BNA), batch, mean)
+    return _Coded(total, parts, stats, lambda: model.synthesize(latent_BTC))
 
   def _bottleneck(self, model: autoencoder.Autoencoder, x_BTF: jax.Array, batch: dict, mean: Callable):
     """Returns the latents after the bottleneck, its loss and the parts of it, and statistics of codebooks.

@@ -152,6 +152,29 @@ def test_dead_entries_are_reset_near_the_entry_with_the_largest_error():
   np.testing.assert_allclose(entry_VC[alive], codebook_1VC[0][alive], atol=0.01)
 
 
+def test_a_reset_kills_no_other_entry():
+  size = 1024
+  threshold = quantizer.DEAD_CODE_THRESHOLD / size
+  # One dead entry; a hundred that are hardly used, with outliers; the others are used often.
+  share_V = np.full(size, 1.1 / size, np.float32)
+  share_V[:100], share_V[100] = 1.5 * threshold, 0.0
+  error_V = np.where(np.arange(size) < 100, 100.0, 1.0).astype(np.float32)
+  entry_VC = np.random.default_rng(0).standard_normal((size, C)).astype(np.float32)
+  for seed in range(20):
+    entry_VC, share_V = quantizer._reset_dead(
+      jnp.asarray(entry_VC), jnp.asarray(share_V), jnp.asarray(error_V), jax.random.key(seed)
+    )
+    assert (share_V >= threshold).all()
+  # All dead at once, and few that can be divided: a reset a step, until all are alive.
+  share_V = jnp.asarray(np.where(np.arange(size) < 2, 0.5, 0.0).astype(np.float32))
+  for seed in range(10):
+    entry_VC, share_V = quantizer._reset_dead(
+      jnp.asarray(entry_VC), share_V, jnp.asarray(error_V), jax.random.key(seed)
+    )
+    assert float(share_V.sum()) == pytest.approx(1)
+  assert (share_V >= threshold).all()
+
+
 def test_collapsed_codebooks_recover():
   model = _model()
   model.codebook_KVC.set_value(jnp.zeros((K, V, C)))

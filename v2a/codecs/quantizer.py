@@ -11,9 +11,10 @@ moving average of the residuals assigned to it,
 where p_v is the fraction of the residuals of a batch assigned to v, and m_v is their sum over the number of
 all residuals. Both are means over valid steps (`v2a.masks`), so that parts of a batch, on several devices or
 in microbatches, give the same as the batch. Dead-code reset: an entry with P_v < 0.2 / V is reset to a point
-near the entry with the largest summed error, whose P is divided among the two. (A random residual, the usual
-choice, is often silence, which an entry codes without error already.) Codebooks are initialized by k-means
-over a set of latents: iterations of eq. 3 with g = 0, and the same reset of empty clusters.
+near the entry with the largest summed error, whose P is divided among the two; both halves must reach the
+threshold, or the reset would kill a second entry. (A random residual, the usual choice, is often silence,
+which an entry codes without error already.) Codebooks are initialized by k-means over a set of latents:
+iterations of eq. 3 with g = 0, and the same reset of empty clusters.
 
 Zeghidour et al. 2021, arXiv 2107.03312, sec. III-C; van den Oord et al. 2017, arXiv 1711.00937, app. A.1.
 """
@@ -190,17 +191,22 @@ def _ema_update(
 def _reset_dead(
   entry_VC: jax.Array, share_V: jax.Array, error_V: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns entries and shares, with each dead entry reset near a different entry of the largest errors."""
+  """Returns entries and shares, with each dead entry reset near a different entry of the largest errors.
+
+  Where entries that can be divided are fewer than dead ones, the others stay dead.
+  """
   size = len(share_V)
-  is_dead_V = share_V < DEAD_CODE_THRESHOLD / size
-  parent_V = jnp.argsort(-error_V)[jnp.maximum(jnp.cumsum(is_dead_V) - 1, 0)]
+  can_divide_V = share_V >= 2 * DEAD_CODE_THRESHOLD / size
+  rank_V = jnp.cumsum(share_V < DEAD_CODE_THRESHOLD / size) - 1
+  is_reset_V = (share_V < DEAD_CODE_THRESHOLD / size) & (rank_V < jnp.sum(can_divide_V))
+  parent_V = jnp.argsort(-jnp.where(can_divide_V, error_V, -1.0))[jnp.maximum(rank_V, 0)]
   distance_C = RESET_NOISE_SCALE * jnp.std(entry_VC, axis=0) + MIN_RESET_NOISE
   reset_VC = entry_VC[parent_V] + distance_C[None] * jax.random.normal(key, entry_VC.shape)
-  # Entries that are not dead have an index beyond the end, which is dropped.
-  share_V = share_V.at[jnp.where(is_dead_V, parent_V, size)].multiply(0.5, mode='drop')
+  # Entries that are not reset have an index beyond the end, which is dropped.
+  share_V = share_V.at[jnp.where(is_reset_V, parent_V, size)].multiply(0.5, mode='drop')
   return (
-    jnp.where(is_dead_V[:, None], reset_VC, entry_VC),
-    jnp.where(is_dead_V, share_V[parent_V], share_V),
+    jnp.where(is_reset_V[:, None], reset_VC, entry_VC),
+    jnp.where(is_reset_V, share_V[parent_V], share_V),
   )
 
 

@@ -88,6 +88,14 @@ def test_steps_and_samples(activation):
   assert run(decoder(strides=(4, 2), keep_length=False), latent_BTC).shape == (2, 48, 2)
 
 
+def test_sine_squared_and_its_gradient_are_exact():
+  x = np.concatenate([np.linspace(-1000, 1000, 100_001), np.linspace(-4, 4, 10_001)]).astype(np.float32)
+  found, slope = jax.vmap(jax.value_and_grad(convolution_layers.sine_squared))(jnp.asarray(x))
+  np.testing.assert_allclose(found, np.sin(x.astype(np.float64)) ** 2, atol=2e-6)
+  np.testing.assert_allclose(slope, np.sin(2 * x.astype(np.float64)), atol=4e-6)
+  assert float(convolution_layers.sine_squared(jnp.zeros(()))) == 0.0
+
+
 def test_receptive_field_is_that_of_the_gradient():
   network, hop = encoder(), 10
   wave_BNA, step = random(1, 60 * hop, 2), 30

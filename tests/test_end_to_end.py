@@ -46,7 +46,7 @@ def _train(name, workdir, **init_from):
 def _starts(name, trained):
   """Returns what a model is given of those that were trained before it."""
   given = {
-    ('codec', 'rvq'): {'codec': 'codec_synthetic'},
+    ('codec', 'rvq'): {'codec': pathlib.Path(files.find(name).init_from.codec).name},
     ('flow', 'kl'): {'codec': 'codec_synthetic', 'sync': 'sync_synthetic'},
     ('tokens', 'rvq'): {'codec': 'codec_synthetic_rvq', 'sync': 'sync_synthetic'},
   }

@@ -158,9 +158,16 @@ def of_codecs(codecs: Sequence[round_trip.Codec], seed: int, num_clips: int) -> 
   """Returns the rows of every metric, by its name, of the true sounds and their round trips.
 
   Args:
-    codecs: of one rate; their names are those of the columns.
+    codecs: their names are those of the columns.
     seed, num_clips: of the synthetic set.
+
+  Raises:
+    ValueError: the codecs have different rates or numbers of channels.
   """
+  forms = {(codec.clip_spec.sample_rate_hz, codec.clip_spec.num_channels) for codec in codecs}
+  if len(forms) > 1:
+    shown = ', '.join(f'{rate_hz} Hz with {channels} channel(s)' for rate_hz, channels in sorted(forms))
+    raise ValueError(f'codecs of one table must have one sample rate and number of channels; got {shown}.')
   spec = codecs[0].clip_spec
   references = evaluator.make_references(
     list(synthetic_examples.render(seed, num_clips, spec)), spec.sample_rate_hz
@@ -193,7 +200,7 @@ def _run(argv: list[str] | None) -> int:
   args = parser.parse_args(argv)
   compilation_cache.enable()
   if args.codec:
-    codecs = [round_trip.of_run(path) for path in args.codec]
+    codecs = round_trip.of_runs(args.codec)
     print(f'{args.num_clips} clips of seed {args.seed}\n')
     print(table(of_codecs(codecs, args.seed, args.num_clips), ['truth', *(codec.name for codec in codecs)]))
     return 0

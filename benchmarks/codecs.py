@@ -20,6 +20,7 @@ upper bounds of the information in the latents.
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import importlib.util
 import os
 import sys
 import time
@@ -181,10 +182,10 @@ def without_snake() -> Iterator[None]:
     convolution_layers.Snake.__call__ = call
 
 
-def small_config(architecture: str, **changes: Any) -> ml_collections.ConfigDict:
+def small_config(architecture: str) -> ml_collections.ConfigDict:
   """Returns codec_16k with another architecture."""
   c = files.find('codec_16k').unlock()
-  c.codec.update(architecture=architecture, **changes)
+  c.codec.architecture = architecture
   return c.lock()
 
 
@@ -219,7 +220,13 @@ def _rows(seconds: float, has_torch: bool) -> Iterator[tuple[str, dict[str, tupl
 
 
 def _print_times(args) -> None:
-  """Prints a table in Markdown."""
+  """Prints a table in Markdown.
+
+  Raises:
+    ValueError: PyTorch is wanted and not installed.
+  """
+  if args.torch and not all(map(importlib.util.find_spec, ('torch', 'transformers'))):
+    raise ValueError('--torch needs the packages torch and transformers, which are not installed.')
   print('| codec | encode wall | CPU | decode wall | CPU | decode / packaged |\n|---|---|---|---|---|---|')
   first = None
   for name, found in _rows(args.seconds, args.torch):

@@ -86,6 +86,19 @@ def test_training_begins_with_principal_components(bottleneck):
   assert error < 0.1 * np.asarray(level_BAJF).std()
 
 
+@pytest.mark.parametrize('num_patches', [1, 3])
+def test_fewer_patches_than_channels_are_coded_without_error(num_patches):
+  codec = make_codec()
+  size = SPEC.patch_frames * 4 * codec.num_bins
+  patch_SI = np.random.default_rng(3).standard_normal((num_patches, size)).astype(np.float32) - 5
+  codec.set_statistics(patch_SI)
+  assert codec.basis_CI.shape == (4, size) and (codec.std_C[...] > 0.5).all()
+  level_BAJF = patch_SI[None].reshape(1, num_patches * SPEC.patch_frames, 4, -1).swapaxes(1, 2)
+  run = calls.compiled(codec)
+  decoded_BAJF = run('decode_levels', run('trunk_of_levels', level_BAJF)[..., :4])
+  assert np.abs(decoded_BAJF - level_BAJF).mean() < 0.3
+
+
 def test_a_codec_with_codes_decodes_the_latents_of_its_trunk():
   kl, rvq = make_codec(), make_codec(bottleneck='rvq')
   patch_SI = np.random.default_rng(3).standard_normal((50, SPEC.patch_frames * 4 * kl.num_bins)) - 5

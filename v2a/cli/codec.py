@@ -107,13 +107,7 @@ def _unique_stems(paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
 def _open(args: argparse.Namespace) -> list[Any]:
   from v2a.evaluation import round_trip
 
-  if not args.codec:
-    return list(round_trip.of_model(args.model))
-  codecs = [round_trip.of_run(path) for path in args.codec]
-  if len({codec.name for codec in codecs}) < len(codecs):
-    for codec, path in zip(codecs, args.codec):
-      codec.name = file_names.file_name(str(path), 80)
-  return codecs
+  return round_trip.of_runs(args.codec) if args.codec else list(round_trip.of_model(args.model))
 
 
 def _table(found: Mapping[str, Mapping[str, Any]]) -> str:

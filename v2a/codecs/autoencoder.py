@@ -23,8 +23,8 @@ BOTTLENECKS = ('kl', 'rvq')
 LOG_STD_RANGE = (-6.0, 2.0)
 
 
-class LatentStatistic(nnx.Variable):
-  """Mean or standard deviation of latents, measured on data; not trained."""
+class Statistic(nnx.Variable):
+  """What was measured on data, such as mean and standard deviation of latents; not trained."""
 
 
 def split_posterior(x_BTF: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -79,8 +79,8 @@ class Autoencoder(nnx.Module):
     if self.bottleneck == 'rvq':
       self.quantizer = quantizer.ResidualQuantizer(num_codebooks, codebook_size, channels, rngs=rngs)
     self.from_latent = layers.Linear(channels, width, ('latent', 'embed'), rngs=rngs, dtype=dtype)
-    self.latent_mean_C = LatentStatistic(jnp.zeros(channels))
-    self.latent_std_C = LatentStatistic(jnp.ones(channels))
+    self.latent_mean_C = Statistic(jnp.zeros(channels))
+    self.latent_std_C = Statistic(jnp.ones(channels))
 
   @abc.abstractmethod
   def trunk(self, wave_BNA: jax.Array) -> jax.Array:

@@ -85,10 +85,10 @@ def reconstruct(
   return stft.inverse(magnitude_BAJF * unit_BJF[:, None], n_fft, hop_samples)
 
 
-def prefix_phasors(prefix_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
-  """Returns phasors BAJF of a waveform that another continues, without the frames that reach past its end."""
+def prefix_spectrogram(prefix_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
+  """Returns spec_BAJF of a waveform that another continues: the frames that do not extend past its end."""
   reach = -(-(n_fft - hop_samples) // (2 * hop_samples))
-  return unit_phasor(stft.forward(prefix_BNA, n_fft, hop_samples)[:, :, :-reach])
+  return stft.forward(prefix_BNA, n_fft, hop_samples)[:, :, :-reach]
 
 
 def unit_phasor(spec: jax.Array) -> jax.Array:

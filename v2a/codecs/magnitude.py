@@ -163,9 +163,7 @@ class MagnitudeAutoencoder(autoencoder.Autoencoder):
     hop = self.spec.hop_samples
     prefix_BJF = None
     if prefix_BNA is not None:
-      # The last frames of the prefix extend past its end; their phases are not known.
-      reach = -(-(self.n_fft - hop) // (2 * hop))
-      spec_BAJF = self.spectrogram(prefix_BNA)[:, :, :-reach]
+      spec_BAJF = griffin_lim.prefix_spectrogram(prefix_BNA, self.n_fft, hop)
       prefix_BJF = griffin_lim.unit_phasor(jnp.mean(spec_BAJF, axis=1))
     return griffin_lim.reconstruct(
       self.magnitude(features), self.n_fft, hop, self.num_griffin_lim_iterations, prefix_BJF

@@ -37,10 +37,6 @@ from v2a.models import stack
 _INITIAL_ERROR = 0.7
 
 
-class LevelStatistic(nnx.Variable):
-  """Mean, principal components or standard deviations of patches, measured on data; not trained."""
-
-
 class StereoMagnitudeAutoencoder(autoencoder.Autoencoder):
   """Codes levels of all channels, of mid and of side; see the module."""
 
@@ -88,26 +84,21 @@ class StereoMagnitudeAutoencoder(autoencoder.Autoencoder):
     self._make_bottleneck(width, num_codebooks, codebook_size, rngs, dtype)
     self.decoder = stack.make(make_block, num_decoder_layers, rngs)
     self.head = layers.Linear(width, patch, ('embed', 'patch'), rngs=rngs, dtype=dtype, scale=0.01)
-    self.mean_I = LevelStatistic(jnp.full(patch, log_magnitude.MEAN))
+    self.mean_I = autoencoder.Statistic(jnp.full(patch, log_magnitude.MEAN))
     basis = np.random.default_rng(0).standard_normal((num_latent_channels, patch))
-    self.basis_CI = LevelStatistic(jnp.asarray(basis / np.sqrt(patch), jnp.float32))
-    self.std_C = LevelStatistic(jnp.full(num_latent_channels, log_magnitude.STD))
+    self.basis_CI = autoencoder.Statistic(jnp.asarray(basis / np.sqrt(patch), jnp.float32))
+    self.std_C = autoencoder.Statistic(jnp.full(num_latent_channels, log_magnitude.STD))
 
   def set_statistics(self, patch_SI: np.ndarray) -> None:
     """Measures m, V and S of eq. 1 and 2, and makes f and the error of posteriors small.
 
     Args:
-      patch_SI: a sample of patches, more than channels; see `patches`.
+      patch_SI: a sample of patches; see `patches`. Channels beyond its rank are left to the networks.
     """
     mean_I = patch_SI.mean(axis=0)
-    centred_SI = patch_SI - mean_I
-    # Eigenvectors of the smaller of both products.
-    value_S, vector_SS = np.linalg.eigh(centred_SI @ centred_SI.T)
-    order = np.argsort(value_S)[::-1][: self.num_latent_channels]
-    norm_C = np.sqrt(np.maximum(value_S[order], 1e-12))
-    std_C = norm_C / np.sqrt(len(patch_SI))
+    basis_CI, std_C = _principal_components(patch_SI - mean_I, self.num_latent_channels)
     self.mean_I.set_value(jnp.asarray(mean_I, jnp.float32))
-    self.basis_CI.set_value(jnp.asarray((vector_SS[:, order] / norm_C).T @ centred_SI, jnp.float32))
+    self.basis_CI.set_value(jnp.asarray(basis_CI, jnp.float32))
     self.std_C.set_value(jnp.asarray(std_C, jnp.float32))
     self.to_latent.kernel_IO.set_value(0.1 * self.to_latent.kernel_IO[...])
     if self.bottleneck == 'kl':
@@ -158,8 +149,31 @@ class StereoMagnitudeAutoencoder(autoencoder.Autoencoder):
   def to_waveform(self, level_BAJF: jax.Array, prefix_BNA: jax.Array | None = None) -> jax.Array:
     """Returns wave_BNA of levels, with reconstructed phases; see `synthesize`. Differentiable."""
     n_fft, hop = self.n_fft, self.spec.hop_samples
-    prefix_BAJF = None if prefix_BNA is None else griffin_lim.prefix_phasors(prefix_BNA, n_fft, hop)
+    prefix_BAJF = None
+    if prefix_BNA is not None:
+      prefix_BAJF = griffin_lim.unit_phasor(griffin_lim.prefix_spectrogram(prefix_BNA, n_fft, hop))
     magnitude_BAJF = log_magnitude.to_magnitude(level_BAJF, n_fft)
     return griffin_lim.reconstruct_stereo(
       magnitude_BAJF, n_fft, hop, self.num_griffin_lim_iterations, prefix_BAJF
     )
+
+
+def _principal_components(centred_SI: np.ndarray, num_components: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the first principal components, basis_CI, and the standard deviations along them, std_C.
+
+  Where the sample has a smaller rank, the others are zeros, with deviations of 1.
+
+  Args:
+    centred_SI: a sample without its mean.
+    num_components: C.
+  """
+  basis_CI = np.zeros((num_components, centred_SI.shape[1]), np.float32)
+  std_C = np.ones(num_components, np.float32)
+  # Eigenvectors of the smaller of both products.
+  value_S, vector_SS = np.linalg.eigh(centred_SI @ centred_SI.T)
+  order = np.argsort(value_S)[::-1][:num_components]
+  order = order[value_S[order] > max(1e-6 * value_S.max(), 1e-6)]
+  norm_K = np.sqrt(value_S[order])
+  basis_CI[: len(order)] = (vector_SS[:, order] / norm_K).T @ centred_SI
+  std_C[: len(order)] = norm_K / np.sqrt(len(centred_SI))
+  return basis_CI, std_C

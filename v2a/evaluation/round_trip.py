@@ -9,6 +9,7 @@ A sound of any length is encoded in pieces with context on both sides, and decod
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import math
 import pathlib
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a import builders
+from v2a import file_names
 from v2a import storage
 from v2a import weights
 from v2a.config import schema
@@ -125,6 +127,15 @@ def of_model(name: str) -> Iterator[Codec]:
 def of_run(path: storage.Path) -> Codec:
   """Returns the codec of a training folder or of an exported model; see `weights.load_export`."""
   return Codec(path.name, weights.load_export(path))
+
+
+def of_runs(paths: Sequence[storage.Path]) -> list[Codec]:
+  """Returns the codecs of training folders or exported models; those of one name are named by their paths."""
+  codecs = [of_run(path) for path in paths]
+  if len({codec.name for codec in codecs}) < len(codecs):
+    for codec, path in zip(codecs, paths, strict=True):
+      codec.name = file_names.file_name(str(path), 80)
+  return codecs
 
 
 def of_file(

@@ -44,7 +44,7 @@ from v2a.training import task as task_lib
 from v2a.training.tasks import audio_masks
 
 NUM_STATISTIC_RECORDS = 512
-NUM_PATCHES_PER_RECORD = 8  # of which principal components are computed
+NUM_PATCHES = 4096  # at most, of which principal components are computed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,23 +124,25 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
   ) -> np.ndarray:
     """Returns patch_SI of one crop of each record of a sample."""
     patches = nnx.jit(lambda model, wave_BNA: model.patches(model.levels(wave_BNA)))
+    num_patches = -(-NUM_PATCHES // min(len(source), NUM_STATISTIC_RECORDS))
+    rng = np.random.default_rng(self.c.seed)
     found = []
-    for index, record in self._sample(source):
-      rng = np.random.default_rng((self.c.seed, index, 0, 1))  # see `_latents`
-      batch = self.collate([record], rng)
+    for batch in self._crops(source):
       patch_TI = np.asarray(patches(model, batch['wave_BNA'])[0])[batch['is_valid_BT'][0]]
-      found.append(rng.permutation(patch_TI)[:NUM_PATCHES_PER_RECORD])
+      found.append(rng.permutation(patch_TI)[:num_patches])
     return np.concatenate(found)
 
   def _latents(self, model, source: records.RecordSource) -> jax.Array:
     """Returns latent_SC of one crop of each record of a sample."""
     trunk = nnx.jit(lambda model, wave_BNA: model.trunk(wave_BNA))
-    found = []
+    found = [trunk(model, batch['wave_BNA'])[0][batch['is_valid_BT'][0]] for batch in self._crops(source)]
+    return jnp.concatenate(found)
+
+  def _crops(self, source: records.RecordSource) -> Iterator[dict]:
+    """Yields a batch of one crop of each record of a sample."""
     for index, record in self._sample(source):
       # Not (seed, index), which also seeds row 0 of step `index` (`loader.Batches`).
-      batch = self.collate([record], np.random.default_rng((self.c.seed, index, 0, 1)))
-      found.append(trunk(model, batch['wave_BNA'])[0][batch['is_valid_BT'][0]])
-    return jnp.concatenate(found)
+      yield self.collate([record], np.random.default_rng((self.c.seed, index, 0, 1)))
 
   def _sample(self, source: records.RecordSource) -> Iterator[tuple[int, dict]]:
     """Yields up to 512 records with audio, and their indices; spread, since neighbours are from one video."""

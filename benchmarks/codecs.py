@@ -44,6 +44,7 @@ from v2a.config import files
 from v2a.config import schema
 from v2a.data import record_schema
 from v2a.data import synthetic_examples
+from v2a.evaluation import round_trip
 from v2a.sampling import bundle
 
 
@@ -86,7 +87,12 @@ def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, floa
 def _print_distances(args) -> None:
   """Prints one paragraph per codec."""
   exports = {path: weights.load_export(path) for path in args.codecs}
-  spec = schema.clip_spec(exports[args.codecs[0]].config)
+  for path, export in exports.items():
+    if export.config.task != 'codec':
+      raise ValueError(f'{path} is a model of the task {export.config.task!r}; wanted a codec.')
+  specs = {path: schema.clip_spec(export.config) for path, export in exports.items()}
+  round_trip.check_forms(specs)
+  spec = specs[args.codecs[0]]
   waves = [example.wave_NA for example in synthetic_examples.render(args.seed, args.num_clips, spec)]
   first = None
   for path, export in exports.items():

@@ -29,14 +29,17 @@ _NAME_BYTES = 80
 
 
 def check_local(name: str, path: str | storage.Path) -> None:
-  """Raises ValueError where a path has a scheme, such as gs:// or s3://.
+  """Raises ValueError where a path is empty, or has a scheme, such as gs:// or s3://.
 
-  Without this, `gs://bucket/run` would be a folder `gs:` in the working directory.
+  Without this, `gs://bucket/run` would be a folder `gs:` in the working directory, and an empty path, such as
+  of a variable of the shell that is not set, the working directory itself.
 
   Args:
     name: of the flag or key that gave the path.
     path: pathlib has dropped one of the two slashes already.
   """
+  if str(path) == '':
+    raise ValueError(f'{name} must be a path; got an empty one.')
   if scheme := storage.scheme(path):
     raise ValueError(
       f'{name} must be a path in the file system; got {str(path)!r}. Storage behind '

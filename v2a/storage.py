@@ -53,7 +53,9 @@ def is_remote(path: str | os.PathLike) -> bool:
 
 
 def check(path: str | os.PathLike, name: str = 'a path') -> None:
-  """Raises ValueError where a path has a scheme that is not read here, or names no bucket; see `parse`."""
+  """Raises ValueError where a path is empty, has a scheme that is not read here, or names no bucket."""
+  if str(path) == '':
+    raise ValueError(f'{name} must be a path; got an empty one.')
   found = _SCHEME.match(str(path))
   if found and scheme(path) not in PACKAGES:
     raise ValueError(
@@ -72,7 +74,7 @@ def parse(path: str | os.PathLike, name: str = 'a path') -> Path:
     name: of the flag or key that gave it, for errors.
 
   Raises:
-    ValueError: it has another scheme, or names no bucket.
+    ValueError: it is empty, has another scheme, or names no bucket.
   """
   check(path, name)
   found = _SCHEME.match(str(path))

@@ -35,6 +35,14 @@ def c():
     ['--config.clip.clip_s=0'],
     ['--config.training.learning_rate=nan'],
     ['--config.data.train=a', '--config.data.num_fake_records=3'],
+    ['--config.codec.num_griffin_lim_iterations=-1'],
+    ['--config.codec.num_latent_channels=0'],
+    ['--config.codec.kl_weight=-0.1'],
+    ['--config.codec.strides=2,-4,8'],
+    ['--config.conditioning.semantic.num_heads=0'],
+    ['--config.sync.num_audio_layers=-1'],
+    ['--config.flow.mlp_ratio=0'],
+    ['--config.tokens.width=-128'],
   ],
 )
 def test_invalid_values_are_refused(c, arguments):

@@ -115,7 +115,7 @@ def test_source(tmp_path):
   with pytest.raises(ValueError, match='clip needs 9 s, but the records'):
     loader.source(files.override(c, ['--config.clip.clip_s=9']))
   record_writer.write(tmp_path / 'b', [], spec)
-  with pytest.raises(ValueError, match='hold no records'):
+  with pytest.raises(ValueError, match='there are no records in config.data.train'):
     loader.source(files.override(c, [f'--config.data.train={tmp_path / "b"}']))
 
 

@@ -170,6 +170,10 @@ def test_bad_input_is_one_line(runs, sounds, tmp_path, capsys):
     ([str(tmp_path / 'empty'), *codec], 'the folder holds no videos or sounds'),
     ([str(sounds / 'silence.wav'), *codec], 'silence.wav: is silent'),
     ([noise, '--codec', str(tmp_path / 'empty')], 'empty'),
+    ([noise, '--codec', ''], 'argument --codec: it must be a path; got an empty one'),
+    (['', *codec], 'must be a path; got an empty one'),
+    ([noise, *codec, '--output', ''], 'argument --output: it must be a path; got an empty one'),
+    ([noise, *codec, '--output', noise], 'noise.wav: is a file; --output must be a folder'),
     (
       [noise, *codec, '--output', str(tmp_path / 'out')],
       'noise.kl.wav: exists already; nothing is overwritten',
@@ -180,6 +184,38 @@ def test_bad_input_is_one_line(runs, sounds, tmp_path, capsys):
     assert message in line
   assert (tmp_path / 'out' / 'noise.kl.wav').read_text() == 'mine'
   assert len(list((tmp_path / 'out').iterdir())) == 1
+
+
+def test_names_are_as_long_as_they_must_be():
+  paths = [pathlib.Path(text) for text in ('/a/x/codec', '/a/y/codec', '/b/y/codec', '/b/y/codec')]
+  assert list(round_trip.names_of(paths).values()) == ['a-x-codec', 'a-y-codec', 'b-y-codec']
+  assert list(round_trip.names_of(paths[:2]).values()) == ['x-codec', 'y-codec']
+  assert list(round_trip.names_of([pathlib.Path('/runs/true')]).values()) == ['runs-true']
+  assert list(round_trip.names_of([pathlib.Path('.')]).values()) == [pathlib.Path.cwd().name]
+
+
+def test_codecs_of_different_rates_are_no_table(runs, tmp_path):
+  export = weights.load_export(runs['kl'])
+  c = export.config.copy_and_resolve_references().unlock()
+  c.clip.sample_rate_hz = 48000
+  weights.export(export.arrays, tmp_path / 'fast', c.lock(), 'float32')
+  with pytest.raises(ValueError, match=r'got 16000 Hz with 2 channel\(s\) of kl, 48000 Hz.*fast'):
+    round_trip.of_runs([runs['kl'], tmp_path / 'fast'])
+
+
+def test_an_interrupted_run_leaves_its_numbers(runs, sounds, tmp_path, monkeypatch):
+  round_trip_of = round_trip.of_file
+
+  def interrupted(codec, path, duration_s):
+    if path.name == 'noise.wav':
+      raise KeyboardInterrupt
+    return round_trip_of(codec, path, duration_s)
+
+  monkeypatch.setattr(round_trip, 'of_file', interrupted)
+  argv = ['codec', 'roundtrip', str(sounds), '--codec', str(runs['kl']), '--output', str(tmp_path / 'out')]
+  assert main.main(argv) == 130
+  (of_film,) = json.loads((tmp_path / 'out' / 'roundtrip.json').read_text())['kl'].values()
+  assert of_film['wav'] == 'film.kl.wav' and (tmp_path / 'out' / 'film.kl.wav').exists()
 
 
 def test_files_of_one_name_have_different_outputs(runs, sounds, tmp_path):

@@ -395,6 +395,6 @@ def test_records_of_latent_statistics_are_spread_over_the_set(monkeypatch):
   assert len(source.read) == 8 and max(source.read) > 25 and min(source.read) < 15
   assert found == [index for index in source.read if index % 2 == 0], 'records without audio are left out'
   assert found == [index for index, _ in codec_task.CodecTask(c)._sample(source)]
-  with pytest.raises(ValueError, match='none of the 40 records has audio'):
+  with pytest.raises(ValueError, match='none of the 40 records has audio that is not silent'):
     silent = records.InMemorySource([record | {'has_audio': False} for record in items], spec)
     list(codec_task.CodecTask(c)._sample(silent))

@@ -19,7 +19,9 @@ REPORT = 'roundtrip.json'
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags."""
   parser.add_argument('command', choices=COMMANDS, metavar='COMMAND', help='roundtrip: encode and decode')
-  parser.add_argument('sounds', nargs='+', metavar='FILE-or-FOLDER', help='videos or sounds')
+  parser.add_argument(
+    'sounds', nargs='+', type=flags.local_path, metavar='FILE-or-FOLDER', help='videos or sounds'
+  )
   which = parser.add_mutually_exclusive_group()
   flags.add_model(which)
   which.add_argument(
@@ -27,19 +29,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     type=flags.path,
     action='append',
     metavar='RUN',
-    help='training folder or exported model of a codec; may be given several times',
+    help='training folder or exported model of a codec; may be given several times, for codecs of one rate',
   )
   parser.add_argument('--seconds', type=flags.duration_s, metavar='S', help='of each sound (all)')
   parser.add_argument(
     '--output',
     type=flags.local_path,
     metavar='DIR',
-    help='leave the sounds as wav files, spectrograms, and the numbers of each sound there',
+    help='leave the sounds as wav files, spectrograms, and the numbers of each sound there; of a run that is '
+    'interrupted, those of the sounds so far',
   )
   parser.add_argument('--json', action='store_true', help='print one JSON object instead of a table')
 
 
-def expand(sounds: Sequence[str]) -> list[pathlib.Path]:
+def expand(sounds: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   """Returns the files; folders are replaced by the videos and sounds below them.
 
   Raises:
@@ -49,8 +52,7 @@ def expand(sounds: Sequence[str]) -> list[pathlib.Path]:
   from v2a.media import folder
 
   paths = []
-  for text in sounds:
-    path = pathlib.Path(text)
+  for path in sounds:
     if not path.is_dir():
       if not path.exists():
         raise FileNotFoundError(f'{path}: does not exist.')
@@ -70,9 +72,13 @@ class _Outputs:
   """The files of --output; their names are checked before anything is computed."""
 
   def __init__(self, folder: pathlib.Path, paths: Sequence[pathlib.Path], names: Sequence[str]):
+    from v2a.evaluation import round_trip
+
+    if folder.exists() and not folder.is_dir():
+      raise NotADirectoryError(f'{folder}: is a file; --output must be a folder, or a new name.')
     self._folder = folder
     self._stems = _unique_stems(paths)
-    planned = [self._path(path, f'{name}.wav') for path in paths for name in ('true', *names)]
+    planned = [self._path(path, f'{name}.wav') for path in paths for name in (round_trip.TRUTH, *names)]
     planned += [self._path(path, 'png') for path in paths]
     files.check_new(folder / REPORT, *planned)
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +87,7 @@ class _Outputs:
     return self._folder / f'{self._stems[path]}.{ending}'
 
   def write(self, path: pathlib.Path, waves: Mapping[str, Any], sample_rate_hz: int) -> None:
-    """Writes the sounds of one file and their spectrograms."""
+    """Writes the sounds of one file, which have one rate, and their spectrograms."""
     from v2a.media import audio_file
     from v2a.reports import round_trip_plot
 
@@ -90,9 +96,13 @@ class _Outputs:
         audio_file.wav(partial, wave_NA, sample_rate_hz)
     round_trip_plot.write(self._path(path, 'png'), waves, sample_rate_hz)
 
-  def finish(self, found: Mapping[str, Any]) -> None:
-    """Writes the numbers of each sound."""
-    files.write_text(self._folder / REPORT, json.dumps(found, indent=1) + '\n')
+  def finish(self, found: Mapping[str, Mapping[pathlib.Path, Any]]) -> None:
+    """Writes the numbers of each sound, and the names of its wav files, by codec."""
+    report = {
+      name: {str(each): {**of_codec[each], 'wav': self._path(each, f'{name}.wav').name} for each in of_codec}
+      for name, of_codec in found.items()
+    }
+    files.write_text(self._folder / REPORT, json.dumps(file_names.utf8(report), indent=1) + '\n')
 
 
 def _unique_stems(paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
@@ -122,6 +132,20 @@ def _table(found: Mapping[str, Mapping[str, Any]]) -> str:
   return '\n'.join(lines).expandtabs(28)
 
 
+def _round_trip(codecs: Sequence[Any], path: pathlib.Path, seconds: float | None) -> tuple[dict, dict]:
+  """Returns the sounds of a file, the true one first, and its numbers, both by the name of the codec."""
+  from v2a.evaluation import round_trip
+  from v2a.metrics import reconstruction
+
+  waves, found = {}, {}
+  for codec in codecs:
+    true_NA, output_NA, bits_per_s = round_trip.of_file(codec, path, seconds)
+    measured = reconstruction.measure(true_NA, output_NA, codec.clip_spec.sample_rate_hz)
+    waves |= {round_trip.TRUTH: true_NA, codec.name: output_NA}
+    found[codec.name] = {**measured, 'bits_per_s': bits_per_s}
+  return waves, found
+
+
 def run(args: argparse.Namespace) -> int:
   """Runs the command; returns 1 if some files could not be used.
 
@@ -131,35 +155,34 @@ def run(args: argparse.Namespace) -> int:
   """
   from v2a import input_errors
   from v2a.cli import progress
-  from v2a.evaluation import round_trip
   from v2a.metrics import reconstruction
 
   paths = list(dict.fromkeys(expand(args.sounds)))
   codecs = _open(args)
+  rate_hz = codecs[0].clip_spec.sample_rate_hz
   outputs = _Outputs(args.output, paths, [codec.name for codec in codecs]) if args.output else None
-  by_codec: dict[str, dict[str, Any]] = {codec.name: {} for codec in codecs}
-  with progress.Progress('encoding and decoding', 'files') as bar:
-    for number, path in enumerate(paths, 1):
-      try:
-        waves, rate_hz = {}, 0
-        for codec in codecs:
-          true_NA, output_NA, bits_per_s = round_trip.of_file(codec, path, args.seconds)
-          measured = reconstruction.measure(true_NA, output_NA, codec.clip_spec.sample_rate_hz)
-          by_codec[codec.name][str(path)] = {**measured, 'bits_per_s': bits_per_s}
-          waves.setdefault('true', true_NA)
-          waves[codec.name], rate_hz = output_NA, codec.clip_spec.sample_rate_hz
-        if outputs:
-          outputs.write(path, waves, rate_hz)
-      except (ValueError, OSError) as error:
-        if input_errors.is_of_machine(error) or len(paths) == 1:
-          raise
-        print(f'v2a: {input_errors.format_error(error, path)}', file=sys.stderr, flush=True)
-      bar.update(number, len(paths))
-  num = min(len(each) for each in by_codec.values())
+  by_codec: dict[str, dict[pathlib.Path, Any]] = {codec.name: {} for codec in codecs}
+  try:
+    with progress.Progress('encoding and decoding', 'files') as bar:
+      for number, path in enumerate(paths, 1):
+        try:
+          waves, found = _round_trip(codecs, path, args.seconds)
+        except (ValueError, OSError) as error:
+          if input_errors.is_of_machine(error) or len(paths) == 1:
+            raise
+          print(f'v2a: {input_errors.format_error(error, path)}', file=sys.stderr, flush=True)
+        else:
+          if outputs:
+            outputs.write(path, waves, rate_hz)
+          for name, measured in found.items():
+            by_codec[name][path] = measured
+        bar.update(number, len(paths))
+  finally:  # also of an interrupted run
+    if outputs and any(by_codec.values()):
+      outputs.finish(by_codec)
+  num = len(by_codec[codecs[0].name])
   if not num:
     raise ValueError(f'none of the {len(paths)} files has sound that can be used.')
-  means = {name: {**reconstruction.mean(each.values()), 'n': len(each)} for name, each in by_codec.items()}
-  if outputs:
-    outputs.finish(by_codec)
+  means = {name: {**reconstruction.mean(each.values()), 'n': num} for name, each in by_codec.items()}
   print(json.dumps(means) if args.json else _table(means))
   return int(num < len(paths))

@@ -108,6 +108,16 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
   },
 }
 
+# Sections of models, whose numbers without a check above are sizes, which are at least 1, or counts, lengths
+# and weights, which are at least 0.
+_MODEL_SECTIONS = ('codec', 'conditioning', 'sync', 'flow', 'tokens')
+_SIZES = (
+  *('n_fft', 'num_latent_channels', 'num_codebooks', 'codebook_size', 'strides', 'conv_size', 'mlp_ratio'),
+  *('width', 'encoder_width', 'decoder_width', 'discriminator_width', 'patch_width', 'patch'),
+  *('num_heads', 'bytes_per_token'),
+)
+_SIGNED = ('flow.logit_normal_mean',)
+
 # Keys of paths, each a string or a tuple of strings; they may be in object stores, but for the last.
 _PATHS = ('data.train', 'data.validation', 'init_from.model', 'init_from.codec', 'init_from.sync')
 _LOCAL_PATH = 'training.local_checkpoint_folder'
@@ -123,11 +133,13 @@ def validate(c: ml_collections.ConfigDict) -> None:
     value = schema.section(c, key)
     if not is_valid(value):
       raise ValueError(f'config.{key} must be {wanted}; got {value!r}.')
+  _check_sizes(c)
   for key in _PATHS:
     value = schema.section(c, key)
-    for path in (value,) if isinstance(value, str) else value:
+    for path in ((value,) if value else ()) if isinstance(value, str) else value:
       storage.check(path, f'config.{key}')
-  files.check_local(f'config.{_LOCAL_PATH}', schema.section(c, _LOCAL_PATH))
+  if local := schema.section(c, _LOCAL_PATH):
+    files.check_local(f'config.{_LOCAL_PATH}', local)
   schema.clip_spec(c)  # which checks the section `clip`
   _check_training(c.training)
   if sum(size == -1 for axis, size in c.mesh.items() if axis != 'replica') > 1:
@@ -156,6 +168,20 @@ def validate(c: ml_collections.ConfigDict) -> None:
     )
   if c.data.train and c.data.num_fake_records:
     raise ValueError('config.data.train and config.data.num_fake_records exclude each other; got both.')
+
+
+def _check_sizes(c: ml_collections.ConfigDict) -> None:
+  for key in schema.keys(c):
+    value = schema.section(c, key)
+    numbers = value if isinstance(value, tuple) else (value,)
+    is_number = all(isinstance(each, int | float) for each in numbers)
+    if key.partition('.')[0] not in _MODEL_SECTIONS or key in (*_CHECKS, *_SIGNED) or not is_number:
+      continue
+    is_valid, wanted = _is_not_negative, 'at least 0'
+    if key.rpartition('.')[2] in _SIZES:
+      is_valid, wanted = _is_positive, 'above 0'
+    if not all(map(is_valid, numbers)):
+      raise ValueError(f'config.{key} must be {wanted}; got {value!r}.')
 
 
 def _check_training(training: ml_collections.ConfigDict) -> None:

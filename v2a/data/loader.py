@@ -74,7 +74,7 @@ def source(c: ml_collections.ConfigDict, fields: Collection[str] = record_schema
       f'{float(found.spec.duration_s):g} s.'
     )
   if not len(found):
-    raise ValueError(f'{folders} hold no records.')
+    raise ValueError(f'there are no records in config.data.train={",".join(folders)}.')
   return found
 
 

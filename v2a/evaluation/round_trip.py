@@ -9,6 +9,7 @@ A sound of any length is encoded in pieces with context on both sides, and decod
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import math
 import pathlib
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a import builders
+from v2a import clip
 from v2a import file_names
 from v2a import storage
 from v2a import weights
@@ -30,6 +32,7 @@ from v2a.sampling import bundle
 from v2a.sampling import windows
 
 PIECE_S, CONTEXT_S = 8.0, 1.0
+TRUTH = 'true'  # the name of the true sound, beside those of codecs
 
 
 class Codec:
@@ -124,18 +127,53 @@ def of_model(name: str) -> Iterator[Codec]:
       yield Codec(part, model.exports[part])
 
 
+def names_of(paths: Sequence[storage.Path]) -> dict[storage.Path, str]:
+  """Returns a name for each folder, its own one, with as many folders above it as make all names differ.
+
+  Args:
+    paths: of codecs; each counts once. No name is TRUTH.
+  """
+  parts = {path: str(storage.absolute(path)).strip('/').split('/') for path in paths}
+  names: dict[storage.Path, str] = {}
+  for num_parts in range(1, max(map(len, parts.values())) + 1):
+    names = {path: file_names.file_name('-'.join(each[-num_parts:]), 80) for path, each in parts.items()}
+    if len({*names.values(), TRUTH}) > len(names):
+      break
+  return names
+
+
 def of_run(path: storage.Path) -> Codec:
   """Returns the codec of a training folder or of an exported model; see `weights.load_export`."""
-  return Codec(path.name, weights.load_export(path))
+  return of_runs([path])[0]
 
 
 def of_runs(paths: Sequence[storage.Path]) -> list[Codec]:
-  """Returns the codecs of training folders or exported models; those of one name are named by their paths."""
-  codecs = [of_run(path) for path in paths]
-  if len({codec.name for codec in codecs}) < len(codecs):
-    for codec, path in zip(codecs, paths, strict=True):
-      codec.name = file_names.file_name(str(path), 80)
+  """Returns the codecs of training folders or exported models, named by `names_of`.
+
+  Raises:
+    FileNotFoundError: there is none.
+    ValueError: one is damaged or no codec, or their forms differ, see `check_forms`.
+  """
+  codecs = [Codec(name, weights.load_export(path)) for path, name in names_of(paths).items()]
+  check_forms({codec.name: codec.clip_spec for codec in codecs})
   return codecs
+
+
+def check_forms(specs: Mapping[str, clip.ClipSpec]) -> None:
+  """Raises ValueError where codecs differ in sample rate or channels, so that their numbers do not compare.
+
+  Args:
+    specs: of codecs by name.
+  """
+  forms = {name: (spec.sample_rate_hz, spec.num_channels) for name, spec in specs.items()}
+  if len(set(forms.values())) > 1:
+    shown = ', '.join(
+      f'{rate_hz} Hz with {channels} channel(s) of {name}' for name, (rate_hz, channels) in forms.items()
+    )
+    raise ValueError(
+      f'codecs of one table must have one sample rate and number of channels; got {shown}. Each can be '
+      'measured by itself.'
+    )
 
 
 def of_file(

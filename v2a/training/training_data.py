@@ -31,10 +31,12 @@ def _replaced(run: run_lib.Run) -> Iterator[Mapping[str, Any]]:
 
 
 def _of_initial_weights(run: run_lib.Run) -> list[Mapping[str, Any]]:
-  if not run.c.init_from.model:
+  c = run.c
+  source = c.init_from.model or (c.task == 'codec' and c.init_from.codec)
+  if not source:
     return []
   try:
-    about = weights.read_about(run.c.init_from.model)
+    about = weights.read_about(source)
   except (OSError, ValueError):  # the run was resumed where they are not
     about = {}
   return about.get('data') or [licences.unknown(about)]

@@ -106,7 +106,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     """Loads the trunk from config.init_from.codec, and initialises the codebooks by k-means."""
     path = self.c.init_from.codec
     if path:
-      own, arrays = weights.flatten(nnx.state(model)), dict(weights.load_export(path).arrays)
+      own, arrays = weights.flatten(nnx.state(model)), dict(self._initial_codec().arrays)
       for name in ('to_latent.kernel_IO', 'to_latent.bias_O'):
         # A kl bottleneck outputs means, then log standard deviations; rvq has the means only.
         arrays[name] = arrays[name][..., : own[name].shape[-1]]
@@ -118,6 +118,24 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
       key = keys.derive(jax.random.key(self.c.seed), 'codebooks')
       model.quantizer.init_kmeans(self._latents(model, source), key)
     return model
+
+  def _initial_codec(self) -> weights.Export:
+    """Returns the codec of config.init_from.codec, which must be of the same architecture."""
+    path = self.c.init_from.codec
+    try:
+      export = weights.load_export(path)
+    except FileNotFoundError as error:
+      raise FileNotFoundError(
+        f'config.init_from.codec={path}: {error} Train that codec first, or set it to an empty text to start '
+        'from random weights.'
+      ) from error
+    got = export.config.codec.architecture if export.config.task == 'codec' else export.config.task
+    if got != self.c.codec.architecture:
+      raise ValueError(
+        f'config.init_from.codec={path} must be a codec of config.codec.architecture='
+        f'{self.c.codec.architecture}; got {got}.'
+      )
+    return export
 
   def _patches(
     self, model: stereo_magnitude.StereoMagnitudeAutoencoder, source: records.RecordSource
@@ -159,7 +177,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
           yield index, record
       if found:
         return
-    raise ValueError(f'none of the {len(source)} records has audio; training needs records with audio.')
+    raise ValueError(f'none of the {len(source)} records has audio that is not silent; training needs some.')
 
   def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns a random crop of each waveform, at a random gain of -12..0 dB, and which of its steps count.

@@ -7,7 +7,9 @@ The ceiling of `v2a evaluate` is the true audio after a round trip through the c
 five kinds of audio for each clip of the synthetic set: the true audio ("truth"), the ceiling, the on-screen
 sound alone (without off-screen music and wind, "alone") without and with the round trip, and the generated
 audio. Rows are all clips to which the metric applies, those with off-screen music or wind in the true audio,
-and the others. Onsets by spectral flux are compared with those of the true audio, including music and wind.
+and the others. Values are those of the metric over all clips of a row together, as `v2a evaluate` combines
+them. Onsets by spectral flux are compared with those of the true audio, including music and wind. Words are
+those of the recognizers that are installed (extra `speech`).
 
 With --codec, the columns are the true audio, and its round trip through each codec of a training folder or an
 exported model; nothing is generated.
@@ -71,6 +73,7 @@ def make_metrics() -> list[metric_lib.Metric]:
     _flux_metric(name='onset flux recall', aggregate=lambda scores: onsets.total(scores).recall),
     _flux_metric(name='onset flux precision', aggregate=lambda scores: onsets.total(scores).precision),
     registry.get('motion_onset_iou'),
+    *(each for each in registry.load(('speech',)) if not each.unavailable_reason),
   ]
 
 

@@ -31,11 +31,11 @@ def get_config():
   c.task = 'codec'
   c.data.train = ('data/mixtures/train', 'data/synthetic')
   c.data.augment_sound = True
-  c.codec.update(architecture='stereo_magnitude', n_fft=640, num_latent_channels=128, width=256)
-  c.codec.kl_weight = 3e-2
+  c.codec.update(architecture='stereo_magnitude', n_fft=800, num_latent_channels=128, width=256)
+  c.codec.kl_weight = 0.1
   c.training.batch_size = 16
   c.training.unroll = True  # measured with unrolled layers
-  c.training.num_steps = 8000
+  c.training.num_steps = 3200
   c.training.learning_rate = 1e-3
   c.training.warmup_steps = 100
   c.training.weight_decay = 1e-3

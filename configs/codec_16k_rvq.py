@@ -22,12 +22,12 @@ def get_config():
   c.data.train = ('data/mixtures/train', 'data/synthetic')
   c.data.augment_sound = True
   c.init_from.codec = 'runs/codec_16k'
-  c.codec.update(architecture='stereo_magnitude', n_fft=640, num_latent_channels=128, width=256)
-  c.codec.update(bottleneck='rvq', num_codebooks=16, codebook_size=1024)
+  c.codec.update(architecture='stereo_magnitude', n_fft=800, num_latent_channels=128, width=256)
+  c.codec.update(bottleneck='rvq', num_codebooks=32, codebook_size=1024)
   c.codec.commitment_weight = 1e-3  # of squared errors in nepers along principal components
-  c.training.batch_size = 32
+  c.training.batch_size = 16
   c.training.unroll = True  # measured with unrolled layers
-  c.training.num_steps = 2000
+  c.training.num_steps = 1600
   c.training.learning_rate = 5e-4
   c.training.warmup_steps = 100
   c.training.weight_decay = 1e-3

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
+import pathlib
 from typing import Any
 
 from flax import nnx
@@ -32,6 +33,8 @@ _CODEC_SIZES = ('bottleneck', 'n_fft', 'num_latent_channels', 'num_codebooks', '
 
 # The exported model in a training folder.
 EXPORT_FOLDER = 'model'
+# Exported codecs that come with the package, by name.
+CODECS_FOLDER = pathlib.Path(__file__).parent / 'assets' / 'codecs'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,16 +161,24 @@ def locate(path: str | storage.Path) -> storage.Path:
   """Returns the folder of an exported model.
 
   Args:
-    path: that folder, or the training folder that it belongs to.
+    path: that folder, or the training folder that it belongs to; or the name of a packaged codec, where there
+      is nothing of that name in the working directory.
 
   Raises:
     FileNotFoundError: there is none.
   """
   path = storage.parse(path, 'a model')
+  is_name = len(path.parts) == 1 and not storage.exists(path)
+  if is_name and (CODECS_FOLDER / path.name / WEIGHTS).is_file():
+    return CODECS_FOLDER / path.name
   for folder in (path, path / EXPORT_FOLDER):
     if storage.is_file(folder / WEIGHTS) and storage.is_file(folder / CONFIG):
       return folder
-  raise FileNotFoundError(f'No model at {path}: wanted {WEIGHTS} and {CONFIG} in it or in {EXPORT_FOLDER}/.')
+  names = ', '.join(sorted(folder.parent.name for folder in CODECS_FOLDER.glob(f'*/{WEIGHTS}')))
+  raise FileNotFoundError(
+    f'No model at {path}: wanted {WEIGHTS} and {CONFIG} in it or in {EXPORT_FOLDER}/'
+    + (f'; packaged codecs are {names}.' if is_name and names else '.')
+  )
 
 
 def load_export(path: str | storage.Path) -> Export:

@@ -99,6 +99,25 @@ def test_a_packed_model_is_extended_and_nothing_in_it_replaced(parts, tmp_path, 
   assert [path.name for path in output.parent.iterdir()] == ['mine'], 'nothing is left over'
 
 
+def test_a_codec_is_packed_by_itself_and_found_by_its_name(parts, tmp_path, capsys, monkeypatch):
+  folder = tmp_path / 'codecs'
+  argv = ['models', '--pack', str(parts / 'codec'), '--output', str(folder / 'mine')]
+  assert main.main(argv) == 0, capsys.readouterr().err
+  assert {path.name for path in (folder / 'mine').iterdir()} == {'model.safetensors', 'config.json'}
+  assert main.main(argv) == 2 and 'exists already' in capsys.readouterr().err
+  monkeypatch.setattr(weights, 'CODECS_FOLDER', folder)
+  monkeypatch.chdir(tmp_path)
+  found, own = weights.load_export('mine'), weights.load_export(parts / 'codec')
+  assert found.config.codec == own.config.codec
+  for name, array in own.arrays.items():
+    np.testing.assert_allclose(found.arrays[name], array, rtol=1e-3, atol=1e-6)
+  with pytest.raises(FileNotFoundError, match='packaged codecs are mine'):
+    weights.load_export('yours')
+  (tmp_path / 'mine').mkdir()  # a folder of that name comes first
+  with pytest.raises(FileNotFoundError):
+    weights.load_export('mine')
+
+
 def test_the_data_of_a_model_are_packed_and_shown(parts, tmp_path, capsys):
   source = pathlib.Path(run_of(parts, tmp_path / 'source', 'codec', 'flow'))
   found = weights.load_export(source / 'flow')

@@ -99,6 +99,20 @@ def test_fewer_patches_than_channels_are_coded_without_error(num_patches):
   assert np.abs(decoded_BAJF - level_BAJF).mean() < 0.3
 
 
+def test_the_loss_of_levels_keeps_the_level_of_noise():
+  rng = np.random.default_rng(0)
+  normal_BAJF = rng.standard_normal((1, 2, 50, 401)) + 1j * rng.standard_normal((1, 2, 50, 401))
+  level_BAJF = np.log(np.abs(normal_BAJF) * 1e-2).astype(np.float32)
+  rms = np.log(np.sqrt(np.mean(np.exp(2 * level_BAJF))))
+  change_db = np.arange(-4.0, 1.0, 0.25)
+  found = [
+    float(loss.levels(level_BAJF, np.full_like(level_BAJF, rms + change / 8.686), 16000)[0])
+    for change in change_db
+  ]
+  # The mean of the logarithms is at -2.5 dB.
+  assert abs(change_db[np.argmin(found)]) < 1.0
+
+
 def test_a_codec_with_codes_decodes_the_latents_of_its_trunk():
   kl, rvq = make_codec(), make_codec(bottleneck='rvq')
   patch_SI = np.random.default_rng(3).standard_normal((50, SPEC.patch_frames * 4 * kl.num_bins)) - 5
@@ -168,6 +182,6 @@ def test_silence_stays_silent_and_has_finite_gradients():
     level_BAJF = model.levels(wave_BNA)
     decoded_BAJF = model.decode_levels(model.trunk_of_levels(level_BAJF)[..., :4])
     spectral = loss.spectral(wave_BNA, model.to_waveform(decoded_BAJF), 16000, floor=1e-5)
-    return sum(value_B[0] for value_B in [loss.levels(level_BAJF, decoded_BAJF), *spectral.values()])
+    return sum(value_B[0] for value_B in [loss.levels(level_BAJF, decoded_BAJF, 16000), *spectral.values()])
 
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient(state)))

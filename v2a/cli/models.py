@@ -26,7 +26,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--pack',
     nargs='+',
     metavar='RUN',
-    help='write the generators of training folders, with their codecs and sync model, to --output',
+    help='write the generators of training folders, with their codecs and sync model, to --output; or one '
+    'codec by itself',
   )
   parser.add_argument(
     '--output',
@@ -102,7 +103,7 @@ def show(path: storage.Path, is_json: bool) -> None:
 
 
 def pack(runs: list[str], output: pathlib.Path | None) -> None:
-  """Writes trained generators as one folder of float16 weights that knows no other path.
+  """Writes trained generators, or one codec, as one folder of float16 weights that knows no other path.
 
   Raises:
     FileExistsError: the folder is there, and is no packed model that could be extended by these.
@@ -110,9 +111,15 @@ def pack(runs: list[str], output: pathlib.Path | None) -> None:
   """
   if output is None:
     raise ValueError('--pack needs --output, a new folder or a packed model to extend.')
-  from v2a.sampling import bundle  # only this needs JAX
+  from v2a import weights  # only this needs JAX
+  from v2a.sampling import bundle
   from v2a.sampling import bundle_files
 
+  if len(runs) == 1 and bundle.is_codec(runs[0]):
+    output.parent.mkdir(parents=True, exist_ok=True)
+    bundle_files.save_codec(weights.load_export(runs[0]), output)
+    _print_size(output)
+    return
   is_there = os.path.lexists(output)
   if is_there and not bundle_files.is_bundle(output):
     raise FileExistsError(
@@ -125,8 +132,12 @@ def pack(runs: list[str], output: pathlib.Path | None) -> None:
     bundle_files.extend(output, model)
   else:
     bundle_files.save(model, output)
-  size = sum(path.stat().st_size for path in output.rglob('*') if path.is_file())
-  print(f'{file_names.printable(str(output))}: {size / 1e6:.1f} MB')
+  _print_size(output)
+
+
+def _print_size(folder: pathlib.Path) -> None:
+  size = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
+  print(f'{file_names.printable(str(folder))}: {size / 1e6:.1f} MB')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,8 +6,9 @@
   L_mel  = mean over resolutions of  mean |log mel X - log mel Y|                                  (2)
   L_kl   = mean of 0.5 (mu^2 + s^2 - 1 - log s^2)                                                  (3)
   L_channel_level = sum a |b - b'| / sum a   of channel levels (`channel_level` eq. 1)             (4)
-  L_levels = mean (x - y)^2 / 2 + sqrt(sum (e^x - e^y)^2 / sum e^2x)
-             of levels of all views (`codecs.log_magnitude` eq. 1)                                 (5)
+  L_levels = mean (x - y)^2 / 2 + sqrt(sum (e^x - e^y)^2 / sum e^2x) + mean |B(x) - B(y)|
+             of levels of all views (`codecs.log_magnitude` eq. 1); B(x) = log(M e^2x) / 2,
+             the levels of mel bands                                                              (5)
 
 with w the square root of the density of the mel scale at each bin, and a the magnitude of a latent step in
 each band. Each is the value of a clip, over its valid frames or steps (`v2a.masks`). Ratios are of sums over
@@ -30,6 +31,7 @@ from v2a.codecs import stft
 
 RESOLUTIONS = ((2048, 512), (512, 128), (128, 32))
 MEL_BANDS = {2048: 80, 512: 40}
+LEVEL_BANDS = 40
 MAGNITUDE_FLOOR = 1e-3
 
 
@@ -137,14 +139,18 @@ def channel_level(
   return jnp.sum(error_BTR, axis=(1, 2)) / (jnp.sum(magnitude_BTR, axis=(1, 2)) + MAGNITUDE_FLOOR)
 
 
-def levels(target_BAJF: jax.Array, output_BAJF: jax.Array, is_valid_BJ: jax.Array | None = None) -> jax.Array:
+def levels(
+  target_BAJF: jax.Array, output_BAJF: jax.Array, sample_rate_hz: int, is_valid_BJ: jax.Array | None = None
+) -> jax.Array:
   """Returns eq. 5 of each clip (B).
 
-  The root of squares keeps peaks: the mean of log-magnitudes that are not certain is far below that of the
-  magnitudes, so that bands lose level.
+  The mean of log-magnitudes that are not certain, such as of noise, is below that of the magnitudes, by
+  2.5 dB for a normal distribution: the first term alone makes sounds too quiet. The second keeps peaks, the
+  third the level of bands.
 
   Args:
     target_BAJF, output_BAJF: log-magnitudes of the views.
+    sample_rate_hz: of the waveforms.
     is_valid_BJ: which frames are valid; None for all.
   """
   shapes.check(target_BAJF=target_BAJF, output_BAJF=output_BAJF, is_valid_BJ=is_valid_BJ)
@@ -152,7 +158,11 @@ def levels(target_BAJF: jax.Array, output_BAJF: jax.Array, is_valid_BJ: jax.Arra
   mean = lambda value_BJAF: masks.clip_mean(value_BJAF, is_valid_BJ)
   error_B = mean(jnp.square(jnp.exp(x_BJAF) - jnp.exp(y_BJAF)))
   scale_B = mean(jnp.exp(2 * x_BJAF)) + 1e-8
-  return mean(jnp.square(x_BJAF - y_BJAF)) / 2 + jnp.sqrt(error_B / scale_B + 1e-8)
+  n_fft = 2 * (target_BAJF.shape[-1] - 1)
+  mel_FR = jnp.asarray(mel.area_normalized(sample_rate_hz, n_fft, LEVEL_BANDS))
+  band = lambda level_BJAF: jnp.log(jnp.exp(2 * level_BJAF) @ mel_FR + 1e-12) / 2
+  band_B = mean(jnp.abs(band(x_BJAF) - band(y_BJAF)))
+  return mean(jnp.square(x_BJAF - y_BJAF)) / 2 + jnp.sqrt(error_B / scale_B + 1e-8) + band_B
 
 
 def kl(mean_BTC: jax.Array, log_std_BTC: jax.Array, is_valid_BT: jax.Array | None = None) -> jax.Array:

@@ -28,6 +28,7 @@ from v2a import execution
 from v2a import file_names
 from v2a import storage
 from v2a import weights
+from v2a.config import files as files_lib
 from v2a.config import schema
 from v2a.ood import detector
 from v2a.sampling import samplers
@@ -386,6 +387,14 @@ def load(
   model = Bundle(name, Exports(folders), devices, generator, mesh_sizes)
   model.preload()
   return model
+
+
+def is_codec(path: str | storage.Path) -> bool:
+  """Whether a folder is the training folder or the exported model of a codec."""
+  try:
+    return part_name(files_lib.load(weights.locate(path) / weights.CONFIG)) in ('codec', 'codec_rvq')
+  except FileNotFoundError:
+    return False
 
 
 def _of_training(path: storage.Path) -> dict[str, str | storage.Path]:

@@ -30,6 +30,26 @@ def save(model: bundle.Bundle, path: str | pathlib.Path) -> None:
     partial.rename(path)
 
 
+def save_codec(export: weights.Export, path: str | pathlib.Path) -> None:
+  """Writes a codec by itself, with float16 weights; `weights.load_export` reads it.
+
+  Raises:
+    FileExistsError: the folder is there already.
+    ValueError: the model is no codec.
+  """
+  path = pathlib.Path(path)
+  if export.config.task != 'codec':
+    raise ValueError(f'{export.folder} must be a codec; got a model of task {export.config.task!r}.')
+  if os.path.lexists(path):
+    raise FileExistsError(f'{path} exists already; a codec is written to a new folder.')
+  partial = files.partial_path(path)
+  try:
+    _write_part(export, partial)
+    partial.rename(path)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
 def is_bundle(path: str | pathlib.Path) -> bool:
   """Whether a folder is a bundle."""
   return bool(_bundled(pathlib.Path(path)).keys() & samplers.GENERATORS.keys())
@@ -96,12 +116,17 @@ def _written(model: bundle.Bundle, path: pathlib.Path) -> Generator[pathlib.Path
 
 def _write(model: bundle.Bundle, partial: pathlib.Path) -> None:
   for part, export in model.exports.items():
-    c = files_lib.loads(files_lib.dumps(export.config)).unlock()
-    c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
-    is_here = [(pathlib.Path(folder) / records.MANIFEST).is_file() for folder in c.data.train]
-    if not c.data.synthetic_seeds and all(is_here):
-      c.data.synthetic_seeds = tuple(record_ids.seeds(records.sample_ids(c.data.train)))
-    weights.export(export.arrays, partial / part, c.lock(), 'float16', export.about)
+    _write_part(export, partial / part)
     found = model.ood_detector(part) if part in samplers.GENERATORS else None
     if found is not None:
       detector.save(found, partial / part / detector.FILE)
+
+
+def _write_part(export: weights.Export, folder: pathlib.Path) -> None:
+  """Writes one part without paths of this machine."""
+  c = files_lib.loads(files_lib.dumps(export.config)).unlock()
+  c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
+  is_here = [(pathlib.Path(path) / records.MANIFEST).is_file() for path in c.data.train]
+  if not c.data.synthetic_seeds and all(is_here):
+    c.data.synthetic_seeds = tuple(record_ids.seeds(records.sample_ids(c.data.train)))
+  weights.export(export.arrays, folder, c.lock(), 'float16', export.about)

@@ -260,7 +260,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
       latent_BTC, total, parts, stats = self._bottleneck(model, x_BTF, batch, mean)
       is_valid_BJ = jnp.repeat(batch['is_valid_BT'], self.spec.patch_frames, axis=1)
       decoded_BAJF = model.decode_levels(latent_BTC)
-      parts |= {'levels': mean(loss.levels(level_BAJF, decoded_BAJF, is_valid_BJ))}
+      parts |= {'levels': mean(loss.levels(level_BAJF, decoded_BAJF, self.spec.sample_rate_hz, is_valid_BJ))}
       total += self.c.codec.log_magnitude_weight * parts['levels']
       return _Coded(total, parts, stats, lambda: model.to_waveform(decoded_BAJF))
     latent_BTC, total, parts, stats = self._bottleneck(model, model.trunk(wave_BNA), batch, mean)

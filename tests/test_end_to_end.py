@@ -119,6 +119,34 @@ def _soundtracks(model, **settings):
   return next(pipeline.Pipeline(model).run([(request_lib.Input(None, 0.0, 2.5), request)]))
 
 
+@pytest.mark.parametrize(
+  ('generator', 'codec'),
+  [
+    ('flow_synthetic', 'codec_16k'),
+    pytest.param('tokens_synthetic', 'codec_16k_rvq', marks=pytest.mark.slow),
+  ],
+)
+def test_generators_of_a_stereo_magnitude_codec_continue_windows_and_rank(
+  generator, codec, trained, tmp_path
+):
+  exports = {}
+  for name, of_codec in (('sync_synthetic', 'codec_16k'), (generator, codec)):
+    c = schema.tiny(files.find(name)).unlock()
+    c.codec.update(weights.load_export(trained[of_codec]).config.codec)
+    c.training.update(num_steps=2, checkpoint_every_steps=2)
+    c.init_from.codec = str(trained[of_codec])
+    c.init_from.sync = str(exports.get('sync_synthetic', ''))
+    exports[name] = loop.train(c.lock(), tmp_path / name, tasks.make(c))
+  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
+  source = request_lib.Input(path, 0.0, 3.0)  # windows are of 2 s
+  request = request_lib.Request(num_samples=2)
+  result = next(pipeline.Pipeline(bundle.load(exports[generator])).run([(source, request)]))
+  assert not result.error
+  assert [each.waveform.shape for each in result.soundtracks] == [(48000, 2)] * 2
+  scores = [each.score for each in result.soundtracks]
+  assert np.isfinite(scores).all() and scores[0] != scores[1]
+
+
 def test_generators_are_packed_together_and_generate_as_alone(trained, tmp_path, capsys):
   runs = [str(trained[name]) for name in GENERATED.values()]
   assert main.main(['models', '--pack', *runs, '--output', str(tmp_path / 'all')]) == 0

@@ -114,8 +114,8 @@ def _print_distances(args) -> None:
     for k, count_V in enumerate(counts_KV if codec.bottleneck == 'rvq' else ()):
       p_V = count_V[count_V > 0] / count_V.sum()
       print(
-        f'  codebook {k}: {np.mean(count_V > 0):.3f} of {len(count_V)} entries in use, perplexity '
-        f'{np.exp(-np.sum(p_V * np.log(p_V))):.0f}, the first entry has {p_V.max():.3f} of the steps'
+        f'  codebook {k}: {np.mean(count_V > 0):.3f} of {len(count_V)} in use by {count_V.sum()} steps, '
+        f'perplexity {np.exp(-np.sum(p_V * np.log(p_V))):.0f}, the most frequent entry has {p_V.max():.3f}'
       )
 
 

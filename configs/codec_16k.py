@@ -6,19 +6,18 @@ v2a data build --source audio_only:mixtures/manifest.jsonl --cut whole --output 
 python -m data_pipelines.synthetic --num-clips 3000 --seed 0 --records --output data/synthetic
 v2a train --config codec_16k --workdir runs/codec_16k
 
-Result (2 cores of an AMD EPYC beside other work, 2026-11-30): 8,000 steps in 35 minutes; loss of levels 0.34,
-KL 2.0 nats per latent value. On the first 8 s of 38 real clips, none of which it was trained on, by
-`v2a codec roundtrip clips --codec runs/codec_16k --seconds 8`: log-spectral distance 6.2 dB (10.8 dB of the
-packaged codec), log mel distance 2.6 dB (8.2), octaves from 63 Hz to 8 kHz -0.5 -0.7 -1.1 -1.3 -1.1 -1.4 -1.9
--2.1 dB, error of the stereo correlation 0.03 (0.14), onset sharpness 0.79 (0.58). After 150 steps, which take
-34 s, the log-spectral distance is 6.3 dB: most of it is the principal components. With 32 iterations of
-Griffin-Lim in place of 16 it is as large.
+Result (one core of an AMD EPYC, 2026-11-30): 27 CPU minutes; loss of levels 0.56, KL 1.7 nats per latent
+value, which is 7.8 kbit/s. On the first 8 s of 38 real clips, none of which it was trained on, by
+`v2a codec roundtrip clips --codec codec_16k --seconds 8`: log-spectral distance 5.8 dB (10.8 dB of the codec
+of the default model), log mel distance 2.7 dB (8.2), octaves from 63 Hz to 8 kHz -0.8 -1.0 -1.4 -1.5 -1.1
+-1.0 -1.3 -1.4 dB, error of the stereo correlation 0.04 (0.14), onset sharpness 0.73 (0.58). Its weights are
+packaged. After 200 steps, which take 2 minutes, the log-spectral distance is 5.9 dB: most of it is the
+principal components. Other architectures at the same budget: docs/concepts/codec.md.
 
-Trials on the first 4 s of the same clips, by scripts that were not kept, log-spectral distance:
-- networks alone, at the frame rate, with a phase head (phase codec of width 384, 64 latent channels), 14
-  minutes on one core: 9.4 dB, and 7 to 10 dB too quiet above 200 Hz, where frames of partials cancel each
-  other; losses of the complex spectrogram did not help;
-- 64 principal components without a network: 7.2 dB; 128: 6.6 dB; 256: 6.0 dB.
+Trials of 200 steps, 192 channels, the same clips: without the levels of bands in the loss (codecs.loss eq. 5)
+octaves up to -2.4 dB, with them up to -1.4 dB, log-spectral distance 5.7 dB in both. 128, 160, 192 channels:
+5.9, 5.8, 5.7 dB. Principal components alone, first 4 s, windows of 480, 640, 960 samples, 128 channels: 6.6,
+6.3, 5.7 dB, onset sharpness 0.89, 0.79, 0.67; true magnitudes with reconstructed phases 4.8, 4.1, 3.3 dB.
 """
 
 from v2a.config import schema

@@ -157,6 +157,16 @@ def export(
   files_lib.save(c, path / CONFIG)
 
 
+def packaged_codecs() -> list[str]:
+  """Returns the names of the codecs that come with the package."""
+  return sorted(file.parent.name for file in CODECS_FOLDER.glob(f'*/{WEIGHTS}'))
+
+
+def is_packaged(name: str) -> bool:
+  """Whether a codec of this name comes with the package."""
+  return (CODECS_FOLDER / name / WEIGHTS).is_file()
+
+
 def locate(path: str | storage.Path) -> storage.Path:
   """Returns the folder of an exported model.
 
@@ -169,12 +179,12 @@ def locate(path: str | storage.Path) -> storage.Path:
   """
   path = storage.parse(path, 'a model')
   is_name = len(path.parts) == 1 and not storage.exists(path)
-  if is_name and (CODECS_FOLDER / path.name / WEIGHTS).is_file():
+  if is_name and is_packaged(path.name):
     return CODECS_FOLDER / path.name
   for folder in (path, path / EXPORT_FOLDER):
     if storage.is_file(folder / WEIGHTS) and storage.is_file(folder / CONFIG):
       return folder
-  names = ', '.join(sorted(folder.parent.name for folder in CODECS_FOLDER.glob(f'*/{WEIGHTS}')))
+  names = ', '.join(packaged_codecs())
   raise FileNotFoundError(
     f'No model at {path}: wanted {WEIGHTS} and {CONFIG} in it or in {EXPORT_FOLDER}/'
     + (f'; packaged codecs are {names}.' if is_name and names else '.')

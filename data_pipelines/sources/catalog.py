@@ -87,6 +87,8 @@ def _existing(path: str | os.PathLike, what: str, may_be_remote: bool = False) -
     if not storage.is_folder(found):
       raise FileNotFoundError(f'{what}: {found} has no objects.')
     return found
+  if not str(path):
+    raise ValueError(f'{what} must be a path; got an empty one.')
   found = pathlib.Path(path).expanduser()
   if '*' not in found.name and not found.exists():
     raise FileNotFoundError(f'{what}: {found} does not exist.')

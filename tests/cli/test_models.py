@@ -47,6 +47,7 @@ def test_only_whole_models_are_listed(tmp_path):
 def test_no_models(tmp_path, monkeypatch, capsys):
   assert models.packaged(tmp_path / 'absent') == []
   monkeypatch.setattr(models, 'packaged', list)
+  monkeypatch.setattr(models, 'packaged_codecs', list)
   assert main.main(['models']) == 0
   assert 'No models' in capsys.readouterr().out
 

@@ -43,6 +43,8 @@ def c():
     ['--config.sync.num_audio_layers=-1'],
     ['--config.flow.mlp_ratio=0'],
     ['--config.tokens.width=-128'],
+    ['--config.training.watchdog_s=-1'],
+    ['--config.generation.timestep_shift=0'],
   ],
 )
 def test_invalid_values_are_refused(c, arguments):

@@ -14,6 +14,7 @@ from v2a import flags
 
 COMMANDS = ('roundtrip',)
 REPORT = 'roundtrip.json'
+_STEM_BYTES = 120  # of the names of wav files, which also hold that of a codec
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     type=flags.path,
     action='append',
     metavar='RUN',
-    help='training folder or exported model of a codec; may be given several times, for codecs of one rate',
+    help='training folder, exported model or name of a packaged codec; may be given several times, for '
+    'codecs of one rate',
   )
   parser.add_argument('--seconds', type=flags.duration_s, metavar='S', help='of each sound (all)')
   parser.add_argument(
@@ -109,7 +111,8 @@ def _unique_stems(paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
   """Returns a name for each file: its stem, with its suffix or a number where others have it, too."""
   stems: dict[pathlib.Path, str] = {}
   for path in paths:
-    names = (path.stem, path.name, *(f'{path.name}-{number}' for number in range(2, len(paths) + 2)))
+    stem, name = (file_names.file_name(text, _STEM_BYTES) for text in (path.stem, path.name))
+    names = (stem, name, *(f'{name}-{number}' for number in range(2, len(paths) + 2)))
     stems[path] = next(name for name in names if name not in stems.values())
   return stems
 
@@ -117,7 +120,11 @@ def _unique_stems(paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
 def _open(args: argparse.Namespace) -> list[Any]:
   from v2a.evaluation import round_trip
 
-  return round_trip.of_runs(args.codec) if args.codec else list(round_trip.of_model(args.model))
+  if args.codec:
+    return round_trip.of_runs(args.codec)
+  codecs = list(round_trip.of_model(args.model))
+  round_trip.check_forms({codec.name: codec.clip_spec for codec in codecs})
+  return codecs
 
 
 def _table(found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import json
 import os
-import pathlib
 
 from v2a import flags
 
@@ -44,7 +43,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     'clip a device on; then the least remat for it',
   )
   parser.add_argument('--tiny', action='store_true', help='the shrunk model')
-  parser.add_argument('--output', metavar='FILE', help='write the executable there (one topology, one batch)')
+  parser.add_argument(
+    '--output',
+    type=flags.local_path,
+    metavar='FILE',
+    help='write the executable there (one topology, one batch)',
+  )
   parser.add_argument('--json', action='store_true', help='one JSON object a line')
 
 
@@ -71,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     raise ValueError('--output takes one executable; give one --topology, one --batch-size, no --search.')
   if args.search and len(sizes) > 1:
     raise ValueError('--search begins with one --batch-size.')
-  output = pathlib.Path(args.output) if args.output else None
+  output = args.output
   if output and not output.parent.is_dir():
     raise FileNotFoundError(f'--output {output}: there is no folder {output.parent}.')
   if output:

@@ -66,6 +66,23 @@ def packaged(root: pathlib.Path = FOLDER) -> list[dict]:
   return found
 
 
+def packaged_codecs(root: pathlib.Path = FOLDER.parent / 'codecs') -> list[dict]:
+  """Returns one dict a packaged codec, as `packaged`.
+
+  Args:
+    root: the folder of codecs.
+  """
+  return [
+    {
+      'name': file.parent.name,
+      'path': str(file.parent),
+      'size_bytes': file.stat().st_size,
+      'summary': 'A codec, for `v2a codec` and for training generators.',
+    }
+    for file in sorted(root.glob('*/*.safetensors'))
+  ]
+
+
 def parts(path: storage.Path) -> dict[str, dict]:
   """Returns the metadata of each part of a model: its name, the step, and the data if they are recorded.
 
@@ -149,6 +166,7 @@ def run(args: argparse.Namespace) -> int:
     pack(args.pack, args.output)
     return 0
   found = packaged()
+  found += packaged_codecs()
   if args.json:
     print(json.dumps(found, indent=2))
   elif not found:

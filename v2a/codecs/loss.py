@@ -144,7 +144,7 @@ def levels(
 ) -> jax.Array:
   """Returns eq. 5 of each clip (B).
 
-  The mean of log-magnitudes that are not certain, such as of noise, is below that of the magnitudes, by
+  The mean of log-magnitudes that are not certain, such as of noise, is below their root mean square, by
   2.5 dB for a normal distribution: the first term alone makes sounds too quiet. The second keeps peaks, the
   third the level of bands.
 

@@ -119,6 +119,8 @@ def system_specs(config: CompareConfig) -> list[_SystemSpec]:
   """
   found = []
   for word in config.models:
+    if not word:
+      raise ValueError('a model to compare must be a name or a path; got an empty one.')
     path, generator = systems_lib.split_generator(word)
     name = file_names.printable(pathlib.Path(path).name) + (f':{generator}' if generator else '')
     if (

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import math
+import os
 import pathlib
 
 from flax import nnx
@@ -57,7 +58,7 @@ class Codec:
     """
     c = export.config
     if c.task != 'codec':
-      raise ValueError(f'{name} is a model of the task {c.task!r}; wanted a codec.')
+      raise ValueError(f'{export.folder or name} is a model of the task {c.task!r}; wanted a codec.')
     self.name, self.clip_spec, self.bottleneck = name, schema.clip_spec(c), c.codec.bottleneck
     self._codebook_bits = c.codec.num_codebooks * math.log2(c.codec.codebook_size)
     graph, state = nnx.split(nnx.eval_shape(lambda: builders.codec(c, nnx.Rngs(0))))
@@ -133,7 +134,9 @@ def names_of(paths: Sequence[storage.Path]) -> dict[storage.Path, str]:
   Args:
     paths: of codecs; each counts once. No name is TRUTH.
   """
-  parts = {path: str(storage.absolute(path)).strip('/').split('/') for path in paths}
+  # Not resolved: a link has a name of its own.
+  full = {str(path if storage.is_remote(path) else os.path.abspath(path)): path for path in paths}
+  parts = {path: text.strip('/').split('/') for text, path in full.items()}
   names: dict[storage.Path, str] = {}
   for num_parts in range(1, max(map(len, parts.values())) + 1):
     names = {path: file_names.file_name('-'.join(each[-num_parts:]), 80) for path, each in parts.items()}

@@ -33,6 +33,8 @@ def save(model: bundle.Bundle, path: str | pathlib.Path) -> None:
 def save_codec(export: weights.Export, path: str | pathlib.Path) -> None:
   """Writes a codec by itself, with float16 weights; `weights.load_export` reads it.
 
+  It keeps the name of the packaged codec whose trunk it was initialized from, which ranking needs.
+
   Raises:
     FileExistsError: the folder is there already.
     ValueError: the model is no codec.
@@ -42,9 +44,10 @@ def save_codec(export: weights.Export, path: str | pathlib.Path) -> None:
     raise ValueError(f'{export.folder} must be a codec; got a model of task {export.config.task!r}.')
   if os.path.lexists(path):
     raise FileExistsError(f'{path} exists already; a codec is written to a new folder.')
+  trunk = pathlib.PurePath(export.config.init_from.codec).name
   partial = files.partial_path(path)
   try:
-    _write_part(export, partial)
+    _write_part(export, partial, trunk if trunk and weights.is_packaged(trunk) else '')
     partial.rename(path)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
@@ -122,10 +125,17 @@ def _write(model: bundle.Bundle, partial: pathlib.Path) -> None:
       detector.save(found, partial / part / detector.FILE)
 
 
-def _write_part(export: weights.Export, folder: pathlib.Path) -> None:
-  """Writes one part without paths of this machine."""
+def _write_part(export: weights.Export, folder: pathlib.Path, trunk: str = '') -> None:
+  """Writes one part, without the paths of the models that it was initialized from.
+
+  Args:
+    export: the part.
+    folder: that is written.
+    trunk: name of the packaged codec that a codec was initialized from.
+  """
   c = files_lib.loads(files_lib.dumps(export.config)).unlock()
   c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
+  c.init_from.codec = trunk
   is_here = [(pathlib.Path(path) / records.MANIFEST).is_file() for path in c.data.train]
   if not c.data.synthetic_seeds and all(is_here):
     c.data.synthetic_seeds = tuple(record_ids.seeds(records.sample_ids(c.data.train)))

@@ -178,6 +178,25 @@ def test_an_rvq_codec_is_initialised_from_the_trunk_of_a_kl_codec(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, mine, theirs)
 
 
+def test_a_codec_is_not_initialised_from_one_of_another_kind(tmp_path):
+  kl_task, kl_c = _task('codec')
+  state = nnx.merge(*_random(kl_task))
+  weights.export(state, tmp_path / 'kl', kl_c.copy_and_resolve_references(), 'float32')
+  for change, message in [
+    ({'codec.architecture': 'stereo_magnitude'}, 'architecture=stereo_magnitude; got magnitude'),
+    ({'clip.sample_rate_hz': 48000}, 'clip.sample_rate_hz=48000; got 16000'),
+    (
+      {'init_from.codec': str(tmp_path / 'none')},
+      'init_from.codec=.*none: No model.*Train that codec',
+    ),
+  ]:
+    c = schema.tiny(schema.base()).unlock()
+    c.task, c.init_from.codec = 'codec', str(tmp_path / 'kl')
+    c.update_from_flattened_dict(change)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+      tasks.make(c.lock())._initial_codec()
+
+
 def test_sync_loss_of_an_untrained_model_is_that_of_chance():
   task, c = _task('sync')
   model = task.build(jax.random.key(0))

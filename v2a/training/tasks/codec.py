@@ -135,6 +135,11 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
         f'config.init_from.codec={path} must be a codec of config.codec.architecture='
         f'{self.c.codec.architecture}; got {got}.'
       )
+    for name in ('sample_rate_hz', 'num_channels', 'hop_samples', 'patch_frames'):
+      if (of_codec := export.config.clip[name]) != (own := self.c.clip[name]):
+        raise ValueError(
+          f'config.init_from.codec={path} must be a codec of config.clip.{name}={own}; got {of_codec}.'
+        )
     return export
 
   def _patches(
